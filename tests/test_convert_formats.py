@@ -334,7 +334,7 @@ def test_the_summary_has_the_span_and_names_what_is_out_of_order(here: Path) -> 
     assert "last  2025-07-30T00:00:00.000Z" in shown.stderr
     assert "the events are newest first, by up to 29 days; --sort" in shown.stderr
     mixed = convert(here, ["2025-07-01", "2025-07-05", "2025-07-03", "2025-07-06"], 'zone = "UTC"')
-    assert "1 events are older than one before them, by up to 2 days; --sort" in mixed.stderr
+    assert "1 event is older than one before, by up to 2 days; --sort" in mixed.stderr
     in_order = convert(here, newest_first, 'zone = "UTC"', "--sort")
     assert "hint" not in in_order.stderr
     assert times(here) == sorted(times(here))

@@ -260,7 +260,7 @@ async def test_nobody_follows_a_request(settings: Settings, topics: Callable[[in
     topics(4)
     done = await asyncio.to_thread(forget, settings, WHOM, "--wait", "1")
     assert done.returncode == 1
-    assert "1 of 1 receipts did not come within 1 s" in done.stderr
+    assert "1 of 1 receipt did not come within 1 s" in done.stderr
     async with Watcher(settings) as watcher:
         (home,) = (await watcher.read(FORGET.name)).keys()
     assert [home] == route([WHOM.encode()], 4)

@@ -108,7 +108,7 @@ def test_newest_first_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(ndjson([event(i, 200 - 2 * i) for i in range(100)]))
     shown = run(tmp_path / "in", "--out", tmp_path / "out")
     assert f"{tmp_path / 'in'}:1 set the clock at 2025-09-17T08:00:00.000Z: 55 later records" in shown.stderr
-    assert "newest first: 99 are older than one before them, by up to 198 days" in shown.stderr
+    assert "newest first: 99 are older than one before, by up to 198 days" in shown.stderr
     assert "--sort" in shown.stderr.splitlines()[-1]
     assert run(tmp_path / "in", "--out", tmp_path / "sorted", "--sort").stderr.count("--sort") == 0
     assert rows(tmp_path / "sorted/rejected.ndjson") == []

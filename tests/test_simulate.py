@@ -300,7 +300,7 @@ class TestCommand:
         )
         assert result.exit_code == 0, result.output
         records = (tmp_path / "t.ndjson").read_bytes().count(b"\n")
-        assert result.stdout == f"{records} records of 50 customers written to {tmp_path / 't.ndjson'}\n"
+        assert result.stdout == f"{records:,} records of 50 customers written to {tmp_path / 't.ndjson'}\n"
         assert json.loads((tmp_path / "truth.ndjson").read_bytes().splitlines()[0])["records"] == records
 
     def test_a_start_may_have_an_offset(self, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ class TestTopic:
         process = await simulating(settings, *arguments, "--truth", tmp_path / "truth.ndjson")
         said, _ = await process.communicate()
         assert process.returncode == 0
-        assert said.decode() == f"20000 records of 300 customers sent to {settings.kafka}\n"
+        assert said.decode() == f"20,000 records of 300 customers sent to {settings.kafka}\n"
         told = told_by(tmp_path / "truth.ndjson")
         found: Counter[str] = Counter()
         for partition, records in (await everything(settings)).items():
@@ -410,7 +410,7 @@ class TestTopic:
         said, complained = await process.communicate()
         assert process.returncode == 130, complained
         sent = sum(map(len, (await everything(settings)).values()))
-        assert said.decode().startswith(f"{sent} records of 100 customers sent")
+        assert said.decode().startswith(f"{sent:,} records of 100 customers sent")
         assert told_by(tmp_path / "truth.ndjson")["records"] == sent
 
     async def test_a_rate_is_not_exceeded_and_time_ends_it(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cxstream.cli.interrupts import Interrupts
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -340,7 +341,7 @@ def _convert(
     partly = bool(told) and not targets.allow_errors
     why = f"; exit status {PARTLY}: not all was converted (--allow-errors makes it 0)" if partly else ""
     taken = is_stdout(out) or (errors is not None and is_stdout(errors))
-    click.echo(f"{written:,} events written to {out}; {told:,} not converted{where}{why}", err=taken)
+    click.echo(f"{counted(written, 'event')} written to {out}; {told:,} not converted{where}{why}", err=taken)
     if partly:
         raise SystemExit(PARTLY)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import Number, log_bar
+from cxstream.logs.counted import are, counted
 
 if TYPE_CHECKING:
     from cxstream.erasure.requests import Left
@@ -72,14 +73,14 @@ def command(
     problems = []
     if left.receipts:
         problems.append(
-            f"{left.receipts} of {len(named)} receipts did not come within {wait:g} s: the requests are in "
+            f"{left.receipts} of {counted(len(named), 'receipt')} did not come within {wait:g} s: the requests are in "
             f"{settings.topology.forget.name}, and are followed as soon as a worker reads them; see that one runs"
         )
     if left.cards:
         topic = settings.topology.scores.name
         where = ", ".join(f"{topic}-{partition}" for partition in sorted(set(left.cards)))
         problems.append(
-            f"{len(left.cards)} score cards of these customers are still in {where} after {wait:g} s: see that a worker "
+            f"{counted(len(left.cards), 'score card')} of these customers {are(len(left.cards))} still in {where} after {wait:g} s: see that a worker "
             "of this version owns each of these partitions, and run this again"
         )
     if problems:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cxstream.cli.options import Number
-from cxstream.logs.counted import counted
+from cxstream.logs.counted import counted, were
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,18 +118,15 @@ def command(
         f"{settings.topology.touchpoints.name} at {settings.kafka} in {seconds:,.1f} s ({run.confirmed / seconds:,.0f}/s)"
     )
     if run.rules:
-        click.echo(
-            f"{run.rules:,} sets of rules were sent to every partition"
-            if run.rules > 1
-            else "1 set of rules was sent to every partition"
-        )
+        click.echo(f"{counted(run.rules, 'set')} of rules {were(run.rules)} sent to every partition")
     if run.changes:
-        what = "1 change" if run.changes == 1 else f"{run.changes:,} changes"
-        click.echo(f"{what} of the experience went to {settings.topology.changes.name}")
+        click.echo(
+            f"{counted(run.changes, 'change')} of the experience went to {settings.topology.changes.name}"
+        )
     if run.future:
         shown = _shown(run.future_places, run.future)
         said = (
-            f"{counted(run.future, 'record')} {_were(run.future)} sent more than {settings.scoring.future_minutes:g} minutes before "
+            f"{counted(run.future, 'record')} {were(run.future)} sent more than {settings.scoring.future_minutes:g} minutes before "
             f"{'its' if run.future == 1 else 'their'} own time: a"
             f" worker rejects such records as from_the_future; correct the clock of their source: {shown}"
         )
@@ -138,7 +135,7 @@ def command(
     if run.forged:
         shown = _shown(run.forged_places, run.forged)
         said = (
-            f"{counted(run.forged, 'control record')} (ticks, rules, erasure requests) {_were(run.forged)} sent without a signature of"
+            f"{counted(run.forged, 'control record')} (ticks, rules, erasure requests) {were(run.forged)} sent without a signature of"
             f" control.key: a worker rejects such records as forged; ask for erasures with 'cxstream forget': {shown}"
         )
         click.secho(said, fg="red", err=True)
@@ -148,10 +145,6 @@ def command(
             f"not sent, too long for the topic: {counted(len(run.refused), 'record')}: {shown}", err=True
         )
         raise SystemExit(1)
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
 
 
 def _shown(places: list[str], count: int) -> str:

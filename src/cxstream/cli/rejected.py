@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import Time, log_bar, output
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -322,7 +323,9 @@ def _show_list(listing: Listing, rows: list[dict[str, Any]]) -> None:
             counts.add_row(_plain(reason), _plain(field), f"{count:,}", f"{again:,}")
         console.print(counts)
     if listing.unreadable:
-        console.print(f"{listing.unreadable:,} records of cx.rejected do not say where they came from")
+        console.print(
+            f"cx.rejected has {counted(listing.unreadable, 'record')} without the place from which it came"
+        )
 
 
 def _plain(text: str) -> Any:

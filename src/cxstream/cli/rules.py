@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cxstream.cli.options import Number, Time, log_bar, output
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -269,10 +270,10 @@ def _show_effect(found: Effect) -> None:
     from cxstream.model.enumerations import LEVELS
 
     if not found.customers:
-        click.echo(f"sample of {found.records:,} records: no customers to compare")
+        click.echo(f"sample of {counted(found.records, 'record')}: no customers to compare")
         return
     click.echo(
-        f"sample of {found.records:,} recent records, {found.customers:,} customers, scored from an empty state:"
+        f"sample of {counted(found.records, 'recent record')}, {counted(found.customers, 'customer')}, scored from an empty state:"
     )
     table = Table("level", *(f"-> {level}" for level in LEVELS), title="Customers by level, before -> after")
     for before in LEVELS:
@@ -289,7 +290,7 @@ def _show_effect(found: Effect) -> None:
 
 
 def _partitions(count: int) -> str:
-    return "1 partition" if count == 1 else f"{count} partitions"
+    return counted(count, "partition")
 
 
 async def _write(settings: Settings, rules: Rules, before: Sequence[Standing], source: str) -> Written:

@@ -11,6 +11,7 @@ import click
 
 from cxstream.cli.interrupts import BY_SIGNAL, Interrupts, whole
 from cxstream.cli.options import Number, rules_option
+from cxstream.logs.counted import counted
 
 _FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
 _SHARE = Number(0, 0.2)
@@ -193,7 +194,7 @@ def _to_file(rates: Any, options: dict[str, Any]) -> None:
     if options["truth"]:
         truth.write(options["truth"], simulation)
     click.echo(
-        f"{simulation.tally.records} records of {plan.customers} customers written to {options['out']}",
+        f"{counted(simulation.tally.records, 'record')} of {counted(plan.customers, 'customer')} written to {options['out']}",
         err=any(is_stdout(options[name]) for name in ("out", "truth") if options[name]),
     )
 
@@ -224,7 +225,7 @@ def _to_topic(config: str | None, rates: Any, options: dict[str, Any]) -> None:
         with Interrupts():
             truth.write(options["truth"], simulation)
     click.echo(
-        f"{simulation.tally.records} records of {options['customers']} customers sent to {settings.kafka}"
+        f"{counted(simulation.tally.records, 'record')} of {counted(options['customers'], 'customer')} sent to {settings.kafka}"
     )
     if interrupted:
         raise SystemExit(BY_SIGNAL + interrupted)

@@ -9,6 +9,7 @@ import click
 
 from cxstream.cli.differences import lines
 from cxstream.cli.interrupts import whole
+from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -190,7 +191,7 @@ def export_(config: str | None, file: Path | None, out: Path) -> None:
 
     with reading(path, settings.warehouse, lambda text: click.echo(text, err=True)) as connection:
         count = export(connection, out)
-    click.echo(f"{out}: {count} files")
+    click.echo(f"{out}: {counted(count, 'file')}")
 
 
 @command.command("compact")

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from cxstream.convert.nothing import doubt
 from cxstream.convert.paths import PathSurvey
+from cxstream.logs.counted import are, counted
 from cxstream.logs.printable import printable
 from cxstream.model.errors import CxstreamError
 
@@ -99,7 +100,7 @@ class Order:
             found = (
                 "the events are newest first"
                 if self.behind > 9 * self.ahead
-                else f"{self.behind:,} events are older than one before them"
+                else f"{counted(self.behind, 'event')} {are(self.behind)} older than one before"
             )
             hours = self.worst / 3_600_000
             far = f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:,.1f} hours"  # noqa: PLR2004

@@ -26,6 +26,7 @@ from cxstream.kafka.admin import administration, look
 from cxstream.kafka.claims import Ownership
 from cxstream.kafka.connection import connection
 from cxstream.kafka.reader import reading
+from cxstream.logs.counted import counted
 from cxstream.model.errors import BrokerError
 from cxstream.rejected.listing import Filters, Listing, original, scan, scan_partition
 from cxstream.rejected.plan import Plan, plan
@@ -236,7 +237,7 @@ async def _planner(settings: Settings, order: Order, reader: TopicReader) -> Pla
 def _where_to(topology: Topology, made: Plan) -> str:
     numbers = ", ".join(str(p) for p in sorted({ready.partition for ready in made.events}))
     count = len(made.events)
-    return f"{count} event{'' if count == 1 else 's'} to partition {numbers} of {topology.touchpoints.name}"
+    return f"{counted(count, 'event')} to partition {numbers} of {topology.touchpoints.name}"
 
 
 def _result(topology: Topology, made: Plan, done: Status) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cxstream.logs.counted import are, counted, none_usable, were
 from cxstream.logs.printable import printable
 from cxstream.model.parameters import DAY_MS
 from cxstream.model.rfc3339 import rfc3339
@@ -43,11 +44,12 @@ def order_notes(tally: Tally, *, in_order: bool) -> Iterator[str]:
     for jump in jumps[:_SHOWN]:
         yield _jumped(jump)
     if more := jumps[_SHOWN:]:
-        yield f"{sum(jump.late for jump in more):,} more records are too late because of {len(more):,} more such jumps"
+        late = sum(jump.late for jump in more)
+        yield f"{counted(late, 'more record')} {are(late)} too late because of {counted(len(more), 'more such jump')}"
     if order.drifted and order.drift_begins:
         path, line = order.drift_begins
         yield (
-            f"{order.drifted:,} records are too late because they come after records that are newer by more than"
+            f"{counted(order.drifted, 'record')} {are(order.drifted)} too late, behind records that are newer by more than"
             f" the window: the first is {name_of(path)}:{line}"
         )
     # A few late events are what a stream is like; files of several systems, or newest first, are not.
@@ -59,7 +61,7 @@ def order_notes(tally: Tally, *, in_order: bool) -> Iterator[str]:
             else "the records are not in the order of time"
         )
         yield (
-            f"{found}: {order.behind:,} are older than one before them, by up to {_days(order.worst)}"
+            f"{found}: {order.behind:,} {are(order.behind)} older than one before, by up to {_days(order.worst)}"
             f" (from {name_of(path)}:{line} on); score them in order with --sort"
         )
 
@@ -72,8 +74,7 @@ def _jumped(jump: Jump) -> str:
         else f"moved the clock by {_days(jump.after - jump.before)},"
         f" from {rfc3339(jump.before)} to {rfc3339(jump.after)}"
     )
-    records = "1 later record is" if jump.late == 1 else f"{jump.late:,} later records are"
-    return f"{where} {moved}: {records} too late because of it"
+    return f"{where} {moved}: {counted(jump.late, 'later record')} {are(jump.late)} too late because of it"
 
 
 def _days(ms: int) -> str:
@@ -88,7 +89,7 @@ def forged_note(tally: Tally) -> str | None:
     count = tally.rejected[FORGED]
     if not count:
         return None
-    records = "1 control record was" if count == 1 else f"{count:,} control records were"
+    records = f"{counted(count, 'control record')} {were(count)}"
     return (
         f"{records} rejected as {FORGED}: not signed with the control.key of the settings, so they erased nobody and moved "
         "no clock; without control.key in the settings, all of them count"
@@ -99,7 +100,7 @@ def unusable(tally: Tally) -> Iterator[str]:
     """The inputs that held records of which none could be used, a line each."""
     for path, counts in tally.inputs.items():
         if counts.records and counts.rejected.total() == counts.records:
-            yield f"{name_of(path)}: none of {_counted(counts)} could be used: {_remedy(counts, in_order=False)}"
+            yield f"{name_of(path)}: {none_usable(counts.records)}: {_remedy(counts, in_order=False)}"
 
 
 def warning(tally: Tally, rejected_file: Path, *, in_order: bool) -> str | None:
@@ -119,16 +120,12 @@ def warning(tally: Tally, rejected_file: Path, *, in_order: bool) -> str | None:
         return None
     bad.sort(key=lambda item: -item[1].rejected.total())
     path, worst = bad[0]
-    others = f" (and {len(bad) - 1:,} more inputs with more than 1%)" if len(bad) > 1 else ""
+    others = f" (and {counted(len(bad) - 1, 'more input')} with more than 1%)" if len(bad) > 1 else ""
+    share = f"{worst.rejected.total() / worst.records:.1%}"
     return (
-        f"{name_of(path)}: {worst.rejected.total():,} of {_counted(worst, share=True)} rejected{others}:"
+        f"{name_of(path)}: {worst.rejected.total():,} of {counted(worst.records, 'record')} ({share}) rejected{others}:"
         f" {_remedy(worst, in_order=in_order)}; see {rejected_file}"
     )
-
-
-def _counted(counts: InputTally, *, share: bool = False) -> str:
-    percent = f" ({counts.rejected.total() / counts.records:.1%})" if share else ""
-    return f"{counts.records:,} records{percent}" if counts.records != 1 else f"1 record{percent}"
 
 
 def _remedy(counts: InputTally, *, in_order: bool) -> str:

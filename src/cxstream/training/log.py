@@ -16,6 +16,7 @@ import numpy as np
 from cxstream.files.merged import merged_batches
 from cxstream.files.readers import read_batches
 from cxstream.kernels.layout import NONE
+from cxstream.logs.counted import counted
 from cxstream.model.errors import InputError
 from cxstream.model.kinds import RULES_TYPE
 from cxstream.model.parameters import DAY_MS, MAX_PARAMETER
@@ -165,7 +166,7 @@ def read_log(
     _collect(found, router, until)
     if not len(found.days):
         raise InputError(
-            f"{source.name}: no customer has a purchase ({found.accepted:,} of {found.records:,} records could be "
+            f"{source.name}: no customer has a purchase ({found.accepted:,} of {counted(found.records, 'record')} could be "
             "used): a model of purchases needs the kinds purchase or "
             "purchase_history"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from cxstream.kernels.evaluate import score_cards
 from cxstream.kernels.layout import ACCEPTED, C_P, C_T90, C_X, CARD_WIDTH, SIGNAL_WIDTH
 from cxstream.kernels.panes import AHEAD
+from cxstream.logs.counted import none_usable
 from cxstream.model.errors import InputError
 from cxstream.model.events import CONTROL
 from cxstream.model.features import FEATURES
@@ -356,7 +357,5 @@ def read_snapshots(
             ) from error
         on_chunk(chunk)
     if not log.accepted:
-        raise InputError(
-            f"{source.name}: none of {log.records:,} records could be used; 'cxstream validate' says why"
-        )
+        raise InputError(f"{source.name}: {none_usable(log.records)}; 'cxstream validate' says why")
     return log.end()
