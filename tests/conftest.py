@@ -25,10 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
+from unittest.mock import patch
 
 import hypothesis
 import pytest
 import structlog
+from argon2 import PasswordHasher
 from xdist.scheduler import LoadScopeScheduling
 
 import prepare
@@ -188,6 +190,14 @@ def _own_settings_only(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in [name for name in os.environ if name.startswith("CXSTREAM_")]:
         del os.environ[name]
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    """Passwords of tests are hashed in no time; a console takes a fifth of a second of the processor for each."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with patch("cxstream.console.people._hasher", lambda: quick):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -214,6 +218,20 @@ async def test_streams_are_limited_by_person_and_in_all() -> None:
         await each.aclose()
     assert not live._of
     live.end()
+
+
+def test_a_stolen_file_of_passwords_is_hard_to_guess_from(tmp_path: Path) -> None:
+    """In a process of its own: in that of the tests, hashes cost nothing."""
+    program = """
+import sys
+from pathlib import Path
+from cxstream.console.people import add_person
+add_person(Path(sys.argv[1]), *sys.argv[2:])
+"""
+    words = [tmp_path / "users.json", "anna", "admin", PASSWORD]
+    subprocess.run([sys.executable, "-c", program, *words], check=True)
+    (anna,) = json.loads((tmp_path / "users.json").read_text())["people"]
+    assert extract_parameters(anna["password"]) == RFC_9106_LOW_MEMORY
 
 
 async def test_a_name_that_nobody_has_costs_as_much_as_a_wrong_password(
