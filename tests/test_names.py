@@ -114,3 +114,34 @@ def test_names_are_the_same_if_all_of_their_bytes_are(drawn: list[tuple[str, int
     one, two, equal = packed(names), packed(others), np.empty(len(names), np.bool_)
     same(one.data, one.begins, one.ends, two.data, two.begins, two.ends, equal)
     assert equal.tolist() == [a == b for a, b in zip(names, others, strict=True)]
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.booleans(), st.lists(st.sampled_from([*NAMES, ""]), max_size=60)), max_size=30
+    ),
+    wrong=st.integers(0, 5),
+)
+@settings(deadline=None, max_examples=150)
+def test_slots_that_words_had_are_only_taken_where_they_are_still_theirs(
+    steps: list[tuple[bool, list[str]]], wrong: int
+) -> None:
+    """Customers leave and others get their slots; and codes may mean another word."""
+    slots, last = Slots(), np.full(len(NAMES) + 1, UNKNOWN, np.int32)
+    for i, (adding, names) in enumerate(steps):
+        codes = np.array([[*NAMES, ""].index(name) for name in names], np.int32)
+        if i % 6 == wrong:
+            codes[:] = codes[::-1].copy()
+        found, unknown = slots.find(packed(names), (codes, last))
+        wanted, missing = slots.find(packed(names))
+        assert (found.tolist(), unknown) == (wanted.tolist(), missing)
+        if adding:
+            slots.add(packed(names), found, unknown)
+        else:
+            slots.release(
+                np.array([slots.get(name) for name in {*names} if slots.get(name) is not None], np.int32)
+            )
+    # Of a partition that has begun again.
+    assert Slots().find(packed(["a"]), (np.zeros(1, np.int32), np.array([1 << 30], np.int32)))[
+        0
+    ].tolist() == [UNKNOWN]

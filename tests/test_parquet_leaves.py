@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 import tracemalloc
 from contextlib import contextmanager
@@ -328,3 +329,64 @@ def test_a_level_above_the_highest_is_damage(place: int) -> None:
         if wanted != DAMAGED:
             assert valid.tolist() == [int(i == place and level == 2) for i in range(8)]
             assert outer.tolist() == [int(i != place or level == 0) for i in range(8)]
+
+
+@pytest.mark.parametrize("halves", [(b"\xc3", b"\xa9"), (b"\xc3\xa9", b"a" * 200), (b"a" * 0xC3, b"\xa9")])
+@pytest.mark.parametrize("coded", [False, True])
+def test_each_text_of_a_page_must_be_utf8_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halves: tuple[bytes, bytes], coded: bool
+) -> None:
+    """Neither the text before nor the length between the two counts."""
+    path, ends = tmp_path / "t.parquet", np.cumsum([0, *map(len, halves)]).astype(np.int32)
+    text = pa.StringArray.from_buffers(2, pa.py_buffer(ends), pa.py_buffer(b"".join(halves)))
+    names = {
+        "specversion": "1.0",
+        "source": "s",
+        "subject": "c",
+        "type": "cx.touchpoint.click.v1",
+        "time": "2026-01-01T00:00:00Z",
+    }
+    columns = {name: [value] * 2 for name, value in names.items()}
+    data = pa.StructArray.from_arrays([text, pa.array(["web", "web"])], ["touchpoint", "channel"])
+    pq.write_table(pa.table({"id": ["a", "b"], **columns, "data": data}), path, use_dictionary=coded)
+    sound = all(half.decode("utf-8", "replace").encode() == half for half in halves)
+    with monkeypatch.context() as patched:
+        # Arrow is not needed for what is sound.
+        patched.setattr(parquet, "records", lambda *_: pytest.fail("Arrow is asked") if sound else iter(()))
+        found = [some for _, some in parquet.read(path, 1 << 20, 1 << 20)]
+    assert len(found) == sound
+    assert [len(json.loads(line)["data"]["touchpoint"]) for some in found for line in some.lines] == [1, 200][
+        : 2 * sound
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 7, 60, 300])
+def test_texts_come_from_the_dictionary_and_then_as_they_are(tmp_path: Path, size: int) -> None:
+    """Writers give up a dictionary that grows too large: pages of one column differ."""
+    path, texts = (
+        tmp_path / "t.parquet",
+        [None if i % 3 == 1 else f"{'ż' * (i % 5)}{i // 2}" for i in range(300)],
+    )
+    pq.write_table(
+        pa.table({"text": texts}), path, dictionary_pagesize_limit=200, data_page_size=100, write_batch_size=10
+    )  # fmt: skip
+    with pq.ParquetFile(path) as file, path.open("rb") as raw:
+        [pages] = examined(file, path, ["text"], 1 << 20).pages.values()
+        assert {page.encoding for page in pages[1:]} == {0, 8}
+        leaf = leaf_of(file, "text", file.schema_arrow.field("text"), outer=False)
+        assert leaf is not None
+        chunk, found = Chunk(raw.fileno(), leaf, file.metadata.row_group(0).column(0), pages), []
+        for begin in range(0, 300, size):
+            n = min(size, 300 - begin)
+            marks = Marks(np.zeros(n, np.uint64), np.uint64(1), np.zeros(n, np.uint64), np.uint64(0))
+            customers, offsets = chunk.customers(n), np.empty(n + 1, np.int32)
+            assert customers is not None
+            count, parts, gap = chunk.take_texts(n, marks, np.empty((2, n), np.int32), offsets)
+            text, there = b"".join(parts), np.flatnonzero(marks.valid).tolist()
+            assert count == len(there)
+            some = {i: text[offsets[i] + gap : offsets[i + 1]].decode() for i in there}
+            found += [some.get(i) for i in range(n)]
+            # What comes from the dictionary has its place there.
+            if begin + n <= pages[1].values:
+                assert [chunk.word(int(customers[0][i])) for i in there] == [some[i] for i in there]
+        assert found == texts

@@ -16,12 +16,14 @@ from pyarrow import types
 
 from cxstream.files.parquet_columns import Plain, inner
 from cxstream.files.parquet_pages import BY_DICTIONARY, DATA, DICTIONARY, Page, is_coded
+from cxstream.kernels.names import UNKNOWN
 from cxstream.kernels.parquet_values import (
     AS_THEY_ARE,
     AT,
     CODES,
     DAMAGED,
     END,
+    GAP,
     PLAIN,
     RUNS,
     STREAM,
@@ -29,6 +31,7 @@ from cxstream.kernels.parquet_values import (
     VALUES,
     WIDTH,
     open_page,
+    place_texts,
     take_codes,
     take_numbers,
     take_texts,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _RUNS, _AS_THEY_ARE, _DICTIONARY_AS_IT_IS = 3, 0, (0, 2)
-_LENGTH, _MOST_OFFSET = 4, np.iinfo(np.int32).max
+_MOST_OFFSET = np.iinfo(np.int32).max
 # Small pages lie close together: one read gets several.
 _NEIGHBOURS_BYTES = 16 << 10
 # Leaves that have a bit each, beside one for rows without `data`.
@@ -53,7 +56,7 @@ _MOST_BYTES, _MOST_FLAGS = 4 << 20, 1 << 20
 _FLAGS = np.array([0.0, 1.0])
 _UNKNOWN = -1
 _NO_NUMBERS, _NO_WHOLES = np.empty(0), np.empty(0, np.int64)
-_NO_BYTES, _NO_ENDS = np.empty(0, np.uint8), np.zeros(1, np.int32)
+_NO_BYTES, _NO_ENDS, _NO_CODES = np.empty(0, np.uint8), np.zeros(1, np.int32), np.empty(0, np.int32)
 
 
 class Damaged(Exception):  # noqa: N818 - no error yet: Arrow may be able to read it
@@ -179,11 +182,13 @@ class Chunk:
             raise Damaged from error
         self._read, self._begin, self._room = memoryview(b""), 0, _NO_BYTES
         self._data, self._state, self._left = _NO_BYTES, np.zeros((STREAMS, STREAM), np.int64), 0
+        self._page, self._plain = memoryview(b""), _NO_BYTES
         self._table = self._listed = _NO_NUMBERS
         self._wholes = self._listed_wholes = _NO_WHOLES
         self.words, self.ends, self.longest = _NO_BYTES, _NO_ENDS, 0
         self.coded = leaf.physical == "BYTE_ARRAY" and is_coded(chunk, list(pages))
         self._strings: list[str | None] = []
+        self._slots = self._codes = _NO_CODES
         if pages and pages[0].kind == DICTIONARY:
             self._take_dictionary(pages[0])
             self._next = 1
@@ -198,8 +203,19 @@ class Chunk:
             self._strings[code] = found
         return found
 
-    def _unpacked(self, page: Page) -> tuple[NDArray[np.uint8], int]:
-        """The bytes of a page, WIDE more behind them, until the next page is unpacked; and how many they are without these."""
+    def customers(self, n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+        """What `Rows` says of customers of the next n rows, which the next call of `take_texts` fills in; None without a large dictionary."""
+        words = len(self.ends) - 1
+        if self.coded or not words:
+            return None
+        if not len(self._slots):
+            self._slots = np.full(words, UNKNOWN, np.int32)
+        # In rows without a word of the dictionary it is any: names are compared.
+        self._codes = np.zeros(n, np.int32)
+        return self._codes, self._slots
+
+    def _unpacked(self, page: Page) -> memoryview:
+        """The bytes of a page."""
         begin = page.start - self._begin
         if begin < 0 or begin + page.packed > len(self._read):
             self._read = memoryview(os.pread(self._raw, max(page.packed, _NEIGHBOURS_BYTES), page.start))
@@ -213,17 +229,22 @@ class Chunk:
             raise Damaged from error
         if len(found) != size:
             raise Damaged
+        return memoryview(found)
+
+    def _with_room(self, found: memoryview) -> NDArray[np.uint8]:
+        """Bytes of a page, WIDE more behind them, until the next page is unpacked."""
+        size = len(found)
         # Room that is there: memory that is asked for again costs as much as what is put there.
         if size + WIDE > len(self._room):
             self._room = np.empty(size + WIDE, np.uint8)
         self._room[:size] = np.frombuffer(found, np.uint8)
-        return self._room, size
+        return self._room
 
     def _take_dictionary(self, page: Page) -> None:
-        data, size = self._unpacked(page)
+        data, size = self._with_room(self._unpacked(page)), page.unpacked
         if self.leaf.physical == "BYTE_ARRAY":
             # Each word has at least its length.
-            if page.values > size // _LENGTH:
+            if page.values > size // GAP:
                 raise Damaged
             self.ends = np.empty(page.values + 1, np.int32)
             self.words = np.empty(size + WIDE, np.uint8)
@@ -256,9 +277,14 @@ class Chunk:
             raise Damaged
         page, leaf = self._pages[self._next], self.leaf
         self._next += 1
-        self._data, size = self._unpacked(page)
+        found, size = self._unpacked(page), page.unpacked
         self._left = page.values
         form = CODES if page.encoding in BY_DICTIONARY else RUNS if page.encoding == _RUNS else AS_THEY_ARE
+        if form == AS_THEY_ARE and leaf.is_text:
+            # Texts stay where they are.
+            self._page, self._plain = found, np.frombuffer(found, np.uint8)
+            found = found[: GAP + int.from_bytes(found[:GAP], "little") if leaf.most else 0]
+        self._data = self._with_room(found)
         at = open_page(self._data, size, leaf.most, form, self._state)
         if at == DAMAGED:
             raise Damaged
@@ -340,7 +366,7 @@ class Chunk:
 
     def take_texts(
         self, n: int, marks: Marks, places: NDArray[np.int32], offsets: NDArray[np.int32]
-    ) -> tuple[int, NDArray[np.uint8]]:
+    ) -> tuple[int, list[Any], int]:
         """The texts of the next n rows.
 
         Args:
@@ -350,10 +376,13 @@ class Chunk:
             offsets: int32[n + 1], where each begins and ends; filled in.
 
         Returns:
-            How many have a value, and all of them, one behind the other.
+            How many have a value; all of them, in parts that lie one behind the other; and how many bytes before each do not belong
+            to it.
         """
-        text = _NO_BYTES
         offsets[0] = 0
+        if self._are_plain(n):
+            return self._take_plain(n, marks, places, offsets)
+        text = _NO_BYTES
 
         def take(first: int, some: int) -> int:
             nonlocal text
@@ -367,12 +396,44 @@ class Chunk:
                 larger[:used] = text[:used]
                 text = larger
             return take_texts(
-                self._data, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, places[0], places[1], offsets,
-                text,
+                self._data, self._plain, self._state, first, some, self.leaf.most, self.words, self.ends, *marks, places[0],
+                places[1], offsets, text, self._codes,
             )  # fmt: skip
 
         found = self._take(n, take)
-        return found, text[: offsets[n]]
+        return found, [text[: offsets[n]]], 0
+
+    def _are_plain(self, n: int) -> bool:
+        """Whether none of the texts of the next n rows is a word of the dictionary."""
+        if self._left and self._state[VALUES, WIDTH] != PLAIN:
+            return False
+        n -= self._left
+        for page in self._pages[self._next :]:
+            if n <= 0:
+                break
+            if page.encoding in BY_DICTIONARY:
+                return False
+            n -= page.values
+        return True
+
+    def _take_plain(
+        self, n: int, marks: Marks, places: NDArray[np.int32], offsets: NDArray[np.int32]
+    ) -> tuple[int, list[Any], int]:
+        """As `take_texts`, where they lie in their pages."""
+        parts: list[Any] = []
+
+        def take(first: int, some: int) -> int:
+            begin, end = self._state[VALUES, [AT, END]].tolist()
+            if offsets[first] + end - begin > _MOST_OFFSET:
+                raise Damaged
+            found = place_texts(
+                self._data, self._plain, self._state, first, some, self.leaf.most, *marks, places[0], offsets
+            )
+            parts.append(self._page[begin : self._state[VALUES, AT]])
+            return found
+
+        found = self._take(n, take)
+        return found, parts, GAP
 
 
 def _of_snappy() -> Callable[[memoryview, int], Any]:

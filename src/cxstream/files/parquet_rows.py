@@ -193,6 +193,8 @@ class _Batch:
         marks = self._marks()
         value: Value
         if chunk.leaf.is_text:
+            if name == "subject":
+                parts.customers = chunk.customers(self.n)
             _, _, value = parts.texts.put(chunk, self.n, TYPES if name == "type" else -1, marks)
         else:
             _, exact = chunk.take_numbers(self.n, marks, parts.texts.places, np.empty(self.n))

@@ -13,6 +13,7 @@ from pyarrow import types
 from cxstream.files.parquet_columns import in_ms, is_binary, is_json, is_text
 from cxstream.files.row_texts import ESCAPED, Texts, Unfit, Value, is_coded
 from cxstream.kernels.events import BOOLEAN, ENVELOPE, NUMBER, TEXT, TEXTS, TYPES, UNSURE, VALUES
+from cxstream.kernels.parquet_values import longest_of
 from cxstream.kernels.rows import Cells, mark
 from cxstream.kernels.text import BAD_TIME
 from cxstream.scoring.codec.plain import MEMBERS
@@ -62,10 +63,12 @@ class Parts:
         texts: all texts.
         members: the members of `data`.
         whole: bool[n], the rows that have all of the envelope, and in `data` nothing that JSON alone can say.
+        customers: see `Rows`.
     """
 
     def __init__(self, n: int, fields: int) -> None:
         self._n = n
+        self.customers: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
         self.texts = Texts(n, len(ENVELOPE) + fields)
         self.whole, self._times, self._in_json = np.ones(n, np.bool_), np.empty(0, np.int64), False
         self.members = Members(n, self.texts, self.whole, fields)
@@ -108,6 +111,7 @@ class Parts:
             np.frombuffer(text, np.uint8),
             texts.offsets,
             np.array(texts.bases),
+            np.array(texts.gaps),
             np.array(texts.coded),
             texts.codes,
             self.whole,
@@ -116,7 +120,8 @@ class Parts:
             self._in_json,
         )
         longest = texts.longest + _NUMBER * (len(ENVELOPE) + members.columns) + members.more
-        return Rows(text, cells, Words(texts.words), write, longest, nests=self._in_json)
+        words = Words(texts.words)
+        return Rows(text, cells, words, write, longest, nests=self._in_json, customers=self.customers)
 
 
 def _strings(column: Any, name: str) -> Any:
@@ -227,7 +232,9 @@ class Members:
                 # Where there is no list this means nothing.
                 counts = np.diff(np.frombuffer(column.buffers()[1], np.int32, self._n + 1, 4 * column.offset))
                 self._take_numbers(counts)
-                widest = int(pc.max(pc.binary_length(flat)).as_py() or 0)
+                widest = longest_of(
+                    np.frombuffer(flat.buffers()[1], np.int32, len(flat) + 1, 4 * flat.offset)
+                )
                 if member >= 0:
                     self._widest[member] = max(self._widest[member], widest)
                 self.more += int(counts.max(initial=0)) * (widest * ESCAPED + _NUMBER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,10 +31,11 @@ class Unfit(Exception):  # noqa: N818 - no error: another way is taken
 
 
 class _Laid(NamedTuple):
-    """Texts one behind the other, and where each begins and ends."""
+    """Texts one behind the other: all of them, where each begins and ends, and how many bytes before it do not belong to it."""
 
+    text: bytes
     offsets: NDArray[np.int32]
-    text: NDArray[np.uint8]
+    gap: int
 
     def validate(self, *, full: bool) -> None:
         """Check that each is UTF-8.
@@ -42,8 +43,17 @@ class _Laid(NamedTuple):
         Raises:
             pa.ArrowInvalid: one is not.
         """
-        buffers = pa.py_buffer(self.offsets), pa.py_buffer(self.text)
-        pa.StringArray.from_buffers(len(self.offsets) - 1, *buffers).validate(full=full)
+        if not self.gap:
+            buffers = pa.py_buffer(self.offsets), pa.py_buffer(self.text)
+            pa.StringArray.from_buffers(len(self.offsets) - 1, *buffers).validate(full=full)
+            return
+        # With ASCII between the texts, all together are UTF-8 where each is.
+        whole = np.frombuffer(self.text, np.uint8).copy()
+        begins = self.offsets[:-1][np.diff(self.offsets) > 0]
+        for i in range(self.gap):
+            whole[begins + i] = 0
+        ends = np.array([0, len(whole)], np.int32)
+        pa.StringArray.from_buffers(1, pa.py_buffer(ends), pa.py_buffer(whole)).validate(full=full)
 
 
 class Texts:
@@ -56,7 +66,8 @@ class Texts:
     Attributes:
         parts: the texts of each column.
         bases: where the part of each column begins.
-        columns: each that has a text, and where its part begins and ends.
+        gaps: how many bytes before each text of a column do not belong to it.
+        text: all texts, and AFTER, once they are joined.
         coded: the row of codes of each column; -1 for one without.
         words: what there is to look up: column, space of its words, and how many, by the row of codes.
         longest: at least the bytes of the texts of a row in JSON.
@@ -66,7 +77,10 @@ class Texts:
     def __init__(self, n: int, most: int) -> None:
         self.parts: list[Any] = []
         self.bases: list[int] = []
-        self.columns: list[tuple[Any, int, int]] = []
+        self.gaps: list[int] = []
+        self.text = b""
+        # Those of Arrow, and the offsets of the others.
+        self._columns: list[tuple[Any, int, int, int]] = []
         self.coded: list[int] = []
         self.words: list[tuple[int, int, int]] = []
         self._offsets = np.empty((most, n + 1), np.int32)
@@ -95,9 +109,7 @@ class Texts:
         Raises:
             Unfit: offsets do not lie within the data.
         """
-        number = len(self.bases)
-        self.bases.append(self._size)
-        self.coded.append(-1)
+        number = self._begin()
         if column is None or not n:
             self._offsets[number] = 0
         elif not types.is_dictionary(column.type):
@@ -124,29 +136,40 @@ class Texts:
         Raises:
             Damaged: it cannot be read here.
         """
-        number, words = len(self.bases), len(chunk.ends) - 1
-        self.bases.append(self._size)
-        self.coded.append(-1)
+        number, words = self._begin(), len(chunk.ends) - 1
         offsets = self._offsets[number]
         if not (chunk.coded and 0 < words <= n):
-            count, text = chunk.take_texts(n, marks, self.places, offsets)
+            count, parts, gap = chunk.take_texts(n, marks, self.places, offsets)
+            base = self._size
             if count:
-                self._append(offsets, text, longest_of(offsets))
-            return number, count, lambda i: text[offsets[i] : offsets[i + 1]].tobytes().decode()
+                self.gaps[number] = gap
+                self._append(offsets, parts, longest_of(offsets), gap)
+            return (
+                number,
+                count,
+                lambda i: self.text[base + gap + offsets[i] : base + offsets[i + 1]].decode(),
+            )
         codes = self._codes[len(self.words)]
         count = chunk.take_codes(n, marks, self.places, codes)
         offsets[: words + 1] = chunk.ends
         if count:
             self.coded[number] = len(self.words)
             self.words.append((number, space, words))
-            self._append(chunk.ends, chunk.words[: chunk.ends[-1]], chunk.longest)
+            self._append(chunk.ends, [chunk.words[: chunk.ends[-1]]], chunk.longest, 0)
         return number, count, lambda i: chunk.word(int(codes[i]))
 
-    def _append(self, offsets: NDArray[np.int32], text: NDArray[np.uint8], longest: int) -> None:
-        begin, self._size = self._size, self._size + len(text)
-        self.parts.append(text)
+    def _begin(self) -> int:
+        """A column more; its number."""
+        self.bases.append(self._size)
+        self.gaps.append(0)
+        self.coded.append(-1)
+        return len(self.bases) - 1
+
+    def _append(self, offsets: NDArray[np.int32], parts: Sequence[Any], longest: int, gap: int) -> None:
+        begin, self._size = self._size, self._size + int(offsets[-1])
+        self.parts += parts
         self.longest += longest * ESCAPED
-        self.columns.append((_Laid(offsets, text), begin, self._size))
+        self._columns.append((offsets, gap, begin, self._size))
 
     def _take(self, column: Any, n: int, number: int) -> None:
         data = column.buffers()[2]
@@ -161,7 +184,7 @@ class Texts:
         self.parts.append(data.slice(first, last - first))
         self._size += last - first
         self.longest += longest * ESCAPED
-        self.columns.append((column, self.bases[-1], self._size))
+        self._columns.append((column, 0, self.bases[-1], self._size))
 
     def joined(self) -> bytes:
         """All texts, and AFTER.
@@ -169,11 +192,14 @@ class Texts:
         Raises:
             pa.ArrowInvalid: one is not UTF-8.
         """
-        text = b"".join([*self.parts, AFTER])
+        self.text = text = b"".join([*self.parts, AFTER])
+        self.parts.clear()
         if not text.isascii():
-            for column, begin, end in self.columns:
-                if not text[begin:end].isascii():
-                    column.validate(full=True)
+            for column, gap, begin, end in self._columns:
+                some = text[begin:end]
+                if not some.isascii():
+                    found = _Laid(some, column, gap) if isinstance(column, np.ndarray) else column
+                    found.validate(full=True)
         return text
 
 

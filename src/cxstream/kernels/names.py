@@ -27,6 +27,7 @@ TOP, FREE, USED, DEAD, ENTRIES, CURSORS = 0, 1, 2, 3, 4, 5
 AHEAD = 32
 """Names that are looked up together."""
 
+_NEAR = 8
 _EMPTY, _REMOVED = np.int64(-1), np.int64(-2)
 _SLOT = np.int64(0xFFFFFFFF)
 
@@ -197,6 +198,50 @@ def find(
                 place = _place(names, text, at, end, hashes[i])
                 slots[first + i] = UNKNOWN if place < 0 else names.table[place] & _SLOT
                 unknown += place < 0
+    return unknown
+
+
+@entry
+def recall(
+    names: Names, text: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64],
+    codes: NDArray[np.int32], last: NDArray[np.int32], slots: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """Fill in the slots of names that still have the slot that they had when they were looked up last.
+
+    The name in that slot is compared, so that it does not matter whose it is now.
+
+    Args:
+        names: the names.
+        text: uint8[...].
+        begins: int64[n], where each name begins there.
+        ends: int64[n], where it ends.
+        codes: int32[n], which of some words each name is.
+        last: int32[words], the slot that each word had; UNKNOWN where that is not known.
+        slots: int32[n], filled in: UNKNOWN for a name that has another slot or none, 0 for no name.
+
+    Returns:
+        How many are UNKNOWN.
+    """
+    n, top, unknown = len(slots), names.at[TOP], 0
+    for i in range(n):
+        # What one step reads, those before it have asked for.
+        if i + 2 * _NEAR < n:
+            slot = np.int64(last[codes[i + 2 * _NEAR]])
+            if 0 <= slot < top:
+                fetch(names.begins, slot, 0)  # type: ignore[arg-type]
+                fetch(names.lengths, slot, 0)  # type: ignore[arg-type]
+        if i + _NEAR < n:
+            slot = np.int64(last[codes[i + _NEAR]])
+            if 0 <= slot < top:
+                fetch(names.text, names.begins[slot], 0)
+        at, end, slot = begins[i], ends[i], np.int64(last[codes[i]])
+        slots[i] = 0
+        if end > at:
+            known = 0 <= slot < top and names.lengths[slot] == end - at
+            if known:
+                known = _equal(names.text, names.begins[slot], text, at, end - at)
+            slots[i] = slot if known else UNKNOWN
+            unknown += not known
     return unknown
 
 

@@ -38,6 +38,9 @@ AS_THEY_ARE, CODES, RUNS = 0, 1, 2
 SEVERAL = -2
 """Levels of a run that are not all the same."""
 
+GAP = 4
+"""Bytes before each text, which say how long it is."""
+
 _MOST_SHIFT = 28
 _LENGTH, _MOST_WIDTH = 4, 32
 # Words of a large dictionary are asked for so many rows before they are copied.
@@ -166,6 +169,28 @@ def _mark(valid: NDArray[np.uint64], first: int, n: int, bit: np.uint64) -> None
 
 
 @kernel
+def _next_rows(
+    data: NDArray[np.uint8], s: NDArray[np.int64], most: int, first: int, n: int, valid: NDArray[np.uint64],
+    bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64, rows: NDArray[np.int32],
+) -> tuple[int, int]:  # fmt: skip
+    """How many of the next n rows have their levels in one run, and how many of them have a value, or DAMAGED.
+
+    Where only some have one, they are listed behind `first` in `rows`.
+    """
+    count, level = _stretch(data, s, most, n)
+    if level == DAMAGED:
+        return 0, DAMAGED
+    if level == SEVERAL:
+        return count, _some(data, s, most, first, count, valid, bit, without, outer, rows)
+    if level == most:
+        _mark(valid, first, count, bit)
+        return count, count
+    if level == 0 and outer != np.uint64(0):
+        _mark(without, first, count, outer)
+    return count, 0
+
+
+@kernel
 def _end_of_runs(data: NDArray[np.uint8], at: Whole, size: int) -> int:
     """Where runs end whose length stands at a place; DAMAGED where they do not lie within the page."""
     if size - at < _LENGTH:
@@ -240,24 +265,14 @@ def take_codes(
     """
     i, end, values = first, first + n, 0
     while i < end:
-        count, level = _stretch(data, state[LEVELS], most, end - i)
-        if level == DAMAGED:
+        count, some = _next_rows(data, state[LEVELS], most, i, end - i, valid, bit, without, outer, rows)
+        if some == DAMAGED or (some > 0 and not _places(data, state[VALUES], words, codes, i, some)):
             return DAMAGED
-        if level == most:
-            if not _places(data, state[VALUES], words, codes, i, count):
-                return DAMAGED
-            _mark(valid, i, count, bit)
-            values += count
-        elif level == SEVERAL:
-            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
-            if some == DAMAGED or not _places(data, state[VALUES], words, codes, i, some):
-                return DAMAGED
+        if some < count:
             # From the last one on: none goes to a place before its own.
             for k in range(i + some - 1, i - 1, -1):
                 codes[rows[k]] = codes[k]
-            values += some
-        elif level == 0 and outer != np.uint64(0):
-            _mark(without, i, count, outer)
+        values += some
         i += count
     return values
 
@@ -293,20 +308,9 @@ def take_numbers(
     """
     i, end, values, s = first, first + n, 0, state[VALUES]
     while i < end:
-        count, level = _stretch(data, state[LEVELS], most, end - i)
-        if level == DAMAGED:
+        count, some = _next_rows(data, state[LEVELS], most, i, end - i, valid, bit, without, outer, rows)
+        if some == DAMAGED:
             return DAMAGED
-        some = count if level == most else 0
-        if level == SEVERAL:
-            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
-            if some == DAMAGED:
-                return DAMAGED
-        elif level == most:
-            _mark(valid, i, count, bit)
-            for k in range(i, i + count):
-                rows[k] = k
-        elif level == 0 and outer != np.uint64(0):
-            _mark(without, i, count, outer)
         if some > 0:
             if s[WIDTH] == PLAIN:
                 if s[AT] + some > s[END]:
@@ -317,10 +321,10 @@ def take_numbers(
             elif not _places(data, s, len(table), places, i, some):
                 return DAMAGED
             for k in range(i, i + some):
-                numbers[rows[k]] = table[places[k]]
+                numbers[rows[k] if some < count else k] = table[places[k]]
             if len(wholes) > 0:
                 for k in range(i, i + some):
-                    exact[rows[k]] = wholes[places[k]]
+                    exact[rows[k] if some < count else k] = wholes[places[k]]
         values += some
         i += count
     return values
@@ -342,20 +346,27 @@ def _size(data: NDArray[np.uint8], at: Whole, end: Whole) -> int:
     """The bytes of the text behind its length; DAMAGED where it is not there."""
     if end - at < 4:
         return DAMAGED
-    size = np.int64(word(data, int(at)) & np.uint64(0xFFFFFFFF))
+    if at + 8 <= len(data):
+        size = np.int64(word(data, int(at)) & np.uint64(0xFFFFFFFF))
+    else:
+        size = np.int64(0)
+        for j in range(4):
+            size |= np.int64(data[at + j]) << (8 * j)
     return size if size <= end - at - 4 else DAMAGED
 
 
 @entry
 def take_texts(
-    data: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: NDArray[np.uint8],
+    data: NDArray[np.uint8], plain: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int, words: NDArray[np.uint8],
     ends: NDArray[np.int32], valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64,
     rows: NDArray[np.int32], places: NDArray[np.int32], offsets: NDArray[np.int32], text: NDArray[np.uint8],
+    codes: NDArray[np.int32],
 ) -> int:  # fmt: skip
-    """The next n rows of a page of texts, one behind the other.
+    """The next n rows of a page of texts, copied one behind the other.
 
     Args:
         data: as of `take_codes`, and so are the others.
+        plain: uint8[...], the page, where its texts are no words of a dictionary; of `data` its levels are enough then.
         state: likewise.
         first: likewise.
         n: likewise.
@@ -370,24 +381,16 @@ def take_texts(
         places: int32[rows], room.
         offsets: int32[rows + 1], where each text begins and ends; filled in behind `first`.
         text: uint8[...], filled in; there is room for all.
+        codes: int32[rows], filled in for the rows that have a word of the dictionary; or int32[0].
 
     Returns:
         How many have a value; DAMAGED.
     """
     i, end, values, s, at = first, first + n, 0, state[VALUES], np.int64(offsets[first])
     while i < end:
-        count, level = _stretch(data, state[LEVELS], most, end - i)
-        if level == DAMAGED:
+        count, some = _next_rows(data, state[LEVELS], most, i, end - i, valid, bit, without, outer, rows)
+        if some == DAMAGED:
             return DAMAGED
-        some = count if level == most else 0
-        if level == SEVERAL:
-            some = _some(data, state[LEVELS], most, i, count, valid, bit, without, outer, rows)
-            if some == DAMAGED:
-                return DAMAGED
-        elif level == most:
-            _mark(valid, i, count, bit)
-        elif level == 0 and outer != np.uint64(0):
-            _mark(without, i, count, outer)
         before = at
         if some < count:
             for k in range(i, i + count):
@@ -395,11 +398,11 @@ def take_texts(
         if s[WIDTH] == PLAIN:
             from_ = s[AT]
             for k in range(i, i + some):
-                size = _size(data, from_, s[END])
+                size = _size(plain, from_, s[END])
                 if size < 0 or at + size > len(text):
                     return DAMAGED
-                _laid(data, from_ + 4, size, text, at)
-                from_ += 4 + size
+                _laid(plain, from_ + GAP, size, text, at)
+                from_ += GAP + size
                 at += size
                 offsets[(rows[k] if some < count else k) + 1] = size
             s[AT] = from_
@@ -415,10 +418,63 @@ def take_texts(
                     return DAMAGED
                 _laid(words, begin, size, text, at)
                 at += size
-                offsets[(rows[k] if some < count else k) + 1] = size
+                row = rows[k] if some < count else k
+                offsets[row + 1] = size
+                if len(codes) > 0:
+                    codes[row] = places[k]
         for k in range(i, i + count):
             before += offsets[k + 1]
             offsets[k + 1] = before
+        values += some
+        i += count
+    return values
+
+
+@entry
+def place_texts(
+    data: NDArray[np.uint8], plain: NDArray[np.uint8], state: NDArray[np.int64], first: int, n: int, most: int,
+    valid: NDArray[np.uint64], bit: np.uint64, without: NDArray[np.uint64], outer: np.uint64,
+    rows: NDArray[np.int32], offsets: NDArray[np.int32],
+) -> int:  # fmt: skip
+    """The next n rows of a page of texts that are no words of a dictionary, which stay where they are.
+
+    Args:
+        data: as of `take_texts`, and so are the others.
+        plain: likewise.
+        state: likewise.
+        first: likewise.
+        n: likewise.
+        most: likewise.
+        valid: likewise.
+        bit: likewise.
+        without: likewise.
+        outer: likewise.
+        rows: likewise.
+        offsets: int32[rows + 1], where each begins, with its length of GAP bytes before it, and ends; filled in behind `first`.
+
+    Returns:
+        How many have a value; DAMAGED.
+    """
+    i, end, values, s, at = first, first + n, 0, state[VALUES], np.int64(offsets[first])
+    while i < end:
+        count, some = _next_rows(data, state[LEVELS], most, i, end - i, valid, bit, without, outer, rows)
+        if some == DAMAGED:
+            return DAMAGED
+        from_, row = s[AT], i
+        for k in range(i, i + some):
+            there = rows[k] if some < count else k
+            for before in range(row, there):
+                offsets[before + 1] = at
+            size = _size(plain, from_, s[END])
+            if size < 0:
+                return DAMAGED
+            from_ += GAP + size
+            at += GAP + size
+            offsets[there + 1] = at
+            row = there + 1
+        for before in range(row, i + count):
+            offsets[before + 1] = at
+        s[AT] = from_
         values += some
         i += count
     return values
@@ -444,8 +500,8 @@ def take_words(data: NDArray[np.uint8], end: int, ends: NDArray[np.int32], words
         size = _size(data, from_, end)
         if size < 0:
             return DAMAGED
-        _laid(data, from_ + 4, size, words, at)
-        from_ += 4 + size
+        _laid(data, from_ + GAP, size, words, at)
+        from_ += GAP + size
         at += size
         longest = max(longest, size)
         ends[k + 1] = at

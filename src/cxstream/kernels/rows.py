@@ -56,6 +56,7 @@ class Cells(NamedTuple):
         coded: int64[texts], the row of `codes` of each column; -1 for one without.
         codes: int32[coded, n], which of the words of a column each row has; without meaning where it has none.
         bases: int64[texts], where the part of each column begins.
+        gaps: int64[texts], bytes before each text of a column that do not belong to it; 0 for one with codes.
         whole: bool[n], the rows that have all of the envelope, and in `data` nothing that JSON alone can say.
         times: int64[n], event times, ms UTC; or int64[0], where they are texts.
         present: uint64[n], bits of the members of `data` that each row has a value of.
@@ -69,6 +70,7 @@ class Cells(NamedTuple):
     text: NDArray[np.uint8]
     offsets: NDArray[np.int32]
     bases: NDArray[np.int64]
+    gaps: NDArray[np.int64]
     coded: NDArray[np.int64]
     codes: NDArray[np.int32]
     whole: NDArray[np.bool_]
@@ -173,7 +175,7 @@ def _text_fits(
     """Whether a text is what a member of a kind may be; its number in `numbers`, where it is one of some words."""
     rule, text, j = known.rules[kind, m], cells.text, cells.coded[place]
     word = i if j < 0 else int(cells.codes[j, i])
-    begin = cells.bases[place] + cells.offsets[place, word]
+    begin = cells.bases[place] + cells.gaps[place] + cells.offsets[place, word]
     end = cells.bases[place] + cells.offsets[place, word + 1]
     spans[m, BEGIN], spans[m, END] = begin, end
     if j >= 0:
@@ -254,7 +256,7 @@ def _row(
     for name in range(len(ENVELOPE)):
         j = cells.coded[name]
         which = i if j < 0 else int(cells.codes[j, i])
-        begin = cells.bases[name] + cells.offsets[name, which]
+        begin = cells.bases[name] + cells.gaps[name] + cells.offsets[name, which]
         end = cells.bases[name] + cells.offsets[name, which + 1]
         own[name, BEGIN], own[name, END] = begin, end
         if name == DATA or (name == TIME and len(cells.times) > 0):

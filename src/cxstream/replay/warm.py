@@ -71,17 +71,21 @@ def _columns(router: Router, formats: Collection[str]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
+    from cxstream.files.parquet_pages import MOST_WORDS
+
     other = router.empty_copy()
-    events = [orjson.loads(record) for record in SOUND]
+    # More customers than a dictionary has whose words are looked up once.
+    events = [orjson.loads(record) for record in SOUND] * (MOST_WORDS // len(SOUND) + 1)
     # One column of each kind that is read in its own way.
     data = pa.struct({"channel": pa.string(), "x": pa.int64(), "hashtags": pa.list_(pa.string())})
     columns: dict[str, Any] = {name: [event[name] for event in events] for name in events[0]}
+    columns["subject"] = [str(i) for i in range(len(events))]
     table = pa.table({**columns, "data": pa.array(columns["data"], data)})
     with TemporaryDirectory(prefix="cxstream-") as folder:
         for form in formats:
             path = Path(folder, "sound" + form)
             if form == PARQUET:
-                parquet.write_table(table, path, compression="zstd", use_dictionary=["type"])
+                parquet.write_table(table, path, compression="zstd", use_dictionary=["type", "subject"])
             else:
                 with pa.ipc.new_file(path, table.schema) as file:
                     file.write_table(table)

@@ -224,6 +224,14 @@ class Events(Sequence[Any]):
         some[:, 0], some[:, 1] = begins[self.rows], ends[self.rows]
         return Packed(self._text, some[:, 0], some[:, 1])
 
+    def coded_subjects(self) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+        """Which of the words of a column each subject is, and the slots that these had, see `Slots.find`; None for other records."""
+        raws = self._raws
+        if not isinstance(raws, Rows) or raws.customers is None or self._subjects is not None:
+            return None
+        codes, slots = raws.customers
+        return codes if self._whole else codes[self.rows], slots
+
     def homes(self, count: int) -> NDArray[np.int32]:
         """Which of `count` partitions of Kafka each event's customer belongs to, int32[n]; 0 for those without one."""
         found = np.zeros(len(self.rows), np.int32)

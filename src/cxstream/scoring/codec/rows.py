@@ -12,6 +12,8 @@ from cxstream.kernels.rows import Learned, learn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from cxstream.kernels.events import Contract
     from cxstream.kernels.rows import Cells
 
@@ -52,15 +54,18 @@ class Rows(Sequence[bytes]):
         write: makes the records of the rows at some places, in JSON.
         longest: at least the bytes of the longest record.
         nests: whether values within values may be deeper than a few levels.
+        customers: which of some words each subject is, int32[n], and the slots that these had last, int32[words], see `Slots.find`; None
+            where subjects are no words of a dictionary.
 
     Attributes:
         text: see above.
         cells: see above.
         longest: see above.
         nests: see above.
+        customers: see above.
     """
 
-    __slots__ = ("_made", "_words", "_write", "cells", "longest", "nests", "text")
+    __slots__ = ("_made", "_words", "_write", "cells", "customers", "longest", "nests", "text")
 
     def __init__(
         self,
@@ -71,9 +76,10 @@ class Rows(Sequence[bytes]):
         longest: int,
         *,
         nests: bool,
+        customers: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None,
     ) -> None:
         self.text, self.cells, self._words, self._write = text, cells, words, write
-        self.longest, self.nests = longest, nests
+        self.longest, self.nests, self.customers = longest, nests, customers
         self._made: dict[int, bytes] = {}
 
     def __len__(self) -> int:
@@ -94,7 +100,7 @@ class Rows(Sequence[bytes]):
         coded, base = cells.coded[column], int(cells.bases[column])
         which = i if coded < 0 else cells.codes[coded, i]
         begin, end = cells.offsets[column, which : which + 2].tolist()
-        return self.text[base + begin : base + end].decode()
+        return self.text[base + int(cells.gaps[column]) + begin : base + end].decode()
 
     def member_of(self, number: int, i: int) -> str | None:
         """The text of a member of `data` of a row, which is a text where it is there; not of `data` in JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TOPIC = 256
+Coded: TypeAlias = "tuple[NDArray[np.int32], NDArray[np.int32]]"
+"""Which of some words each of n names is, int32[n], and the slot that each word had last, int32[words]; kept up to date."""
+
 _FIRST = 1024
 _WORD = (1 << 64) - 1
 # So many names are read one by one in less time than together.
@@ -60,18 +63,31 @@ class Slots:
         """Bytes reserved."""
         return sum(array.nbytes for array in self._names)
 
-    def find(self, names: Packed) -> tuple[NDArray[np.int32], int]:
+    def find(self, names: Packed, coded: Coded | None = None) -> tuple[NDArray[np.int32], int]:
         """Slots of names, and how many of them are unknown.
 
         Args:
             names: n customers; empty for none.
+            coded: which of some words they are, where that is known.
 
         Returns:
             int32[n]: UNKNOWN for an unknown customer, 0 for none; and a number.
         """
         slots = np.empty(len(names), np.int32)
+        if coded is not None:
+            return slots, self._recall(names, coded, slots)
         unknown = kernel.find(self._names, names.data, names.begins, names.ends, slots, *self._scratch)
         return slots, unknown
+
+    def _recall(self, names: Packed, coded: Coded, slots: NDArray[np.int32]) -> int:
+        """Fill in slots, first those that words had before; how many are unknown."""
+        codes, last = coded
+        if not kernel.recall(self._names, names.data, names.begins, names.ends, codes, last, slots):
+            return 0
+        missing = np.flatnonzero(slots == UNKNOWN)
+        found, unknown = self.find(names.taken(missing))
+        slots[missing] = last[codes[missing]] = found
+        return unknown
 
     def add(self, names: Packed, slots: NDArray[np.int32], unknown: int) -> NDArray[np.int32]:
         """Give unknown customers slots; returns the new slots, in order of appearance.

@@ -433,7 +433,7 @@ class PartitionState:
         """
         kinds = columns["kind"]
         names = events.packed_subjects()
-        slots, unknown = self.slots.find(names)
+        slots, unknown = self.slots.find(names, events.coded_subjects())
         elsewhere = self._elsewhere(names, slots, kinds, own) if unknown or own else {}
         if not elsewhere:
             return self._apply(events, columns, offsets, limits, names, slots, unknown)
