@@ -16,8 +16,10 @@ from cxstream.scoring.engine import Engine
 from cxstream.scoring.state.sealed_rows import columns_of
 from cxstream.topology import SNAPSHOTS
 from cxstream.worker.clients import BATCH_BYTES
+from cxstream.worker.metrics.counters import Counters
 from cxstream.worker.ownership import saving
 from cxstream.worker.ownership.saving import Saving
+from cxstream.worker.ownership.session import OwnershipSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,6 +91,61 @@ async def test_a_snapshot_of_results_that_were_not_committed_is_not_written(
     fail(before)
     assert await one.written is None
     assert producer.asked == []
+
+
+async def test_a_snapshot_that_kafka_does_not_take_is_named_and_taken_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saving, "_LATE_SECONDS", 0.001)
+    before, led, told = results(), asyncio.Event(), asyncio.Event()
+    one, producer = of(5, before)
+    monkeypatch.setattr(saving.log, "warning", lambda *_, **places: told.set() or warned.append(places))
+    warned: list[dict[str, Any]] = []
+    send = producer.send_batch
+
+    async def leaderless(*args: Any, **options: Any) -> Any:
+        await led.wait()
+        return await send(*args, **options)
+
+    monkeypatch.setattr(producer, "send_batch", leaderless)
+    before.set_result(None)
+    await told.wait()
+    led.set()
+    assert await one.written == 6
+    assert warned == [{"topic": SNAPSHOTS.name, "partition": 0, "seconds": 0.001}]
+
+
+async def test_a_snapshot_that_kafka_takes_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    timers: list[Any] = []
+    loop = asyncio.get_running_loop()
+    later = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda *args: timers.append(later(*args)) or timers[-1])
+    before = results()
+    one, _ = of(5, before)
+    before.set_result(None)
+    await one.written
+    assert [each.cancelled() for each in timers if each.when() > loop.time() + 30] == [True]
+
+
+@pytest.mark.parametrize(
+    ("end", "saved", "unsaved"),
+    [
+        (lambda task: task.set_result(6), 1, 0),
+        (lambda task: task.set_result(None), 0, 0),
+        (lambda task: task.set_exception(ProducerFenced()), 0, 1),
+        (lambda task: task.cancel(), 0, 0),
+    ],
+    ids=["written", "not wanted", "failed", "abandoned"],
+)
+async def test_snapshots_are_counted_by_their_end(
+    end: Callable[[asyncio.Future[Any]], object], saved: int, unsaved: int
+) -> None:
+    task: Any = asyncio.get_running_loop().create_future()
+    end(task)
+    counters = Counters()
+    session: Any = SimpleNamespace(_counters=counters)
+    OwnershipSession._count_saved(session, task)
+    assert (counters.snapshots, counters.unsaved) == (saved, unsaved)
 
 
 async def test_a_snapshot_is_sent_in_pieces_and_without_pauses_once_somebody_waits(

@@ -142,11 +142,12 @@ PARTITIONS = Row(
         Panel(
             "Trouble, last 30 minutes",
             "Restarts of partitions, claims by other workers, records that were deleted before they "
-            "were read, and snapshots that were not used: damaged, or forged.",
+            "were read, snapshots that Kafka did not take, and those that were not used: damaged, or forged.",
             (
                 Query(increase("cxstream_partition_failures_total", window=RECENT), "started over"),
                 Query(increase("cxstream_partition_fenced_total", window=RECENT), "claimed by another"),
                 Query(increase("cxstream_lost_records_total", window=RECENT), "lost records"),
+                Query(increase("cxstream_snapshots_failed_total", window=RECENT), "failed snapshots"),
                 Query(increase("cxstream_snapshots_refused_total", window=RECENT), "refused snapshots"),
             ),
             low=0,

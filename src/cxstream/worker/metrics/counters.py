@@ -58,9 +58,10 @@ class Counters:
         outcomes: records by outcome: accepted, duplicate, late, rejected, tick, misrouted.
         rejected: records rejected, by reason.
         signals: signals committed, by topic.
-        flushes: transactions committed.
-        aborted: transactions that failed.
+        flushes: transactions of results committed.
+        aborted: ... and those that failed.
         snapshots: snapshots committed.
+        unsaved: snapshots whose own transaction failed.
         snapshot_rows: rows in these snapshots.
         replayed: records replayed without output after a restore.
         followed: records applied to a standby replica while another worker owned the partition.
@@ -83,6 +84,7 @@ class Counters:
     flushes: int = 0
     aborted: int = 0
     snapshots: int = 0
+    unsaved: int = 0
     snapshot_rows: int = 0
     replayed: int = 0
     followed: int = 0

@@ -285,7 +285,7 @@ WORK = (
         "cxstream_transactions_total",
         "counter",
         "transactions",
-        "Transactions by outcome; the results of an aborted one are computed and sent again.",
+        "Transactions of results by outcome; the results of an aborted one are computed and sent again.",
         {**_PARTITION, "outcome": ("committed", "aborted")},
     ),
     Metric(
@@ -297,6 +297,13 @@ WORK = (
         _WORK,
     ),
     Metric("cxstream_snapshots_total", "counter", "snapshots", "Snapshots committed.", _PARTITION),
+    Metric(
+        "cxstream_snapshots_failed_total",
+        "counter",
+        "snapshots",
+        "Snapshots whose own transaction failed, so that the partition started over.",
+        _PARTITION,
+    ),
     Metric("cxstream_snapshot_rows_total", "counter", "rows", "Total rows of the snapshots.", _PARTITION),
     Metric(
         "cxstream_snapshot_timestamp_seconds",

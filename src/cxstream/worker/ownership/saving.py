@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from cxstream.topology import SNAPSHOTS
-from cxstream.worker.clients import BATCH_BYTES
+from cxstream.worker.clients import BATCH_BYTES, TRANSACTION_MS
 from cxstream.worker.ownership import outbox as outboxes
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 # It is sent in pieces of at least so many bytes with pauses, in which there is time for results; in all it pauses so long.
 _PIECE_BYTES, _PAUSE_SECONDS, _PAUSES_SECONDS = 128 << 10, 0.02, 4.0
+# So long Kafka lets a transaction be open. One of which it has heard nothing, as its only partition has no leader, has no end.
+_LATE_SECONDS = TRANSACTION_MS / 1000
+
+log = structlog.get_logger(__name__)
 
 
 class Saving:
@@ -79,17 +85,31 @@ class Saving:
             return None
         rows = await self._sealed()
         piece = max(_PIECE_BYTES, round(rows.size * _PAUSE_SECONDS / _PAUSES_SECONDS))
-        await self._producer.begin_transaction()
-        await outboxes.write(
-            self._producer,
-            SNAPSHOTS.contract,
-            self._place,
-            rows,
-            limit=min(piece, self._limit),
-            pause=self._pause,
-        )
-        await self._producer.commit_transaction()
+        late = asyncio.get_running_loop().call_later(_LATE_SECONDS, self._is_late)
+        try:
+            await self._producer.begin_transaction()
+            await outboxes.write(
+                self._producer,
+                SNAPSHOTS.contract,
+                self._place,
+                rows,
+                limit=min(piece, self._limit),
+                pause=self._pause,
+            )
+            await self._producer.commit_transaction()
+        finally:
+            late.cancel()
         return len(rows)
+
+    def _is_late(self) -> None:
+        # Results go on meanwhile: to give the partition up would stop them, as the next owner has to read this topic.
+        log.warning(
+            "Kafka does not take a snapshot, which is sent on; the state is not saved until then: has this partition of the "
+            "topic a leader?",
+            topic=self._place[0],
+            partition=self._place[1],
+            seconds=_LATE_SECONDS,
+        )
 
     async def _sealed(self) -> SealedRows:
         if len(self._snapshot) < outboxes.WORTH_A_THREAD:

@@ -446,7 +446,11 @@ class OwnershipSession:
         self._saving.written.add_done_callback(self._ended)
 
     def _count_saved(self, written: asyncio.Task[int | None]) -> None:
-        if not written.cancelled() and written.exception() is None and (rows := written.result()) is not None:
+        if written.cancelled():
+            return
+        if written.exception() is not None:
+            self._counters.unsaved += 1
+        elif (rows := written.result()) is not None:
             self._counters.save(rows)
 
     def _ended(self, transaction: asyncio.Task[Any]) -> None:

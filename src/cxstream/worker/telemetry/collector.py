@@ -185,6 +185,7 @@ class WorkerCollector(Collector):
             ("cxstream_replayed_records_total", "replayed"),
             ("cxstream_followed_records_total", "followed"),
             ("cxstream_snapshots_total", "snapshots"),
+            ("cxstream_snapshots_failed_total", "unsaved"),
             ("cxstream_snapshot_rows_total", "snapshot_rows"),
         ):
             yield self._by_partition(name, attribute)
