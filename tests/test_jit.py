@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 KERNELS = Path(jit.__file__).parent
+CDNOW = KERNELS.parents[2] / "examples" / "cdnow"
 PLAIN = b"""LIMIT = 3
 def f(x):
     return x + LIMIT
@@ -440,3 +441,31 @@ def test_every_command_that_scores_files_says_so(
     monkeypatch.setattr("cxstream.files.readers.total_bytes", loading)
     more = ["--out", str(tmp_path / "out")] if name == "replay" else []
     assert "compiling the kernels, once" in CliRunner().invoke(group, [name, "missing", *more]).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (
+            f"convert mapping {CDNOW}/purchases.csv --mapping {CDNOW}/mapping.toml --out {{tmp}}/out",
+            "convert.run.write",
+        ),
+        ("simulate --customers 2 --days 1 --out {tmp}/out.ndjson", "simulate.files.write"),
+        (f"sentiment {CDNOW}/mapping.toml", "text.model.TextModel.explain"),
+        ("produce missing", "cli.produce._produce"),
+        ("rejected show 0-1", "cli.rejected._one"),
+        ("rejected resend 0-1", "cli.rejected._own_kinds"),
+        ("change release --out {tmp}/out", "scoring.codec.changes.decode_changes"),
+    ],
+)
+def test_every_command_that_uses_kernels_says_so(
+    words: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loading(*_: object, **__: object) -> Any:
+        numba.njit(lambda x: x)(1)
+        raise InputError("stop")
+
+    monkeypatch.setattr(f"cxstream.{called}", loading)
+    told = CliRunner().invoke(group, words.format(tmp=tmp_path).split())
+    assert str(told.exception) == "stop"
+    assert "compiling the kernels, once" in told.stderr

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time
+from cxstream.cli.options import Time, tell_compilation
 from cxstream.model.enumerations import CHANNELS
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(config: str | None, /, name: str, out: Path | None, kafka: str | Non
 
     if out is not None and kafka is not None:
         raise click.UsageError("--out writes a file, --kafka names a broker: say one of them")
+    tell_compilation()
     value = _event(name, said)
     decoded = decode_changes([value])
     if decoded.rejected:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cxstream.cli.interrupts import Interrupts
+from cxstream.cli.options import tell_compilation
 from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ def _convert(
     from cxstream.files.outputs import is_stdout
 
     _keep_apart(inputs, targets)
+    tell_compilation()
     out, errors = targets.out, targets.errors
     report = Report()
     try:

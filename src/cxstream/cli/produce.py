@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cxstream.cli.options import Number
+from cxstream.cli.options import Number, tell_compilation
 from cxstream.logs.counted import counted, were
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def command(
     """  # noqa: D301
     from cxstream.settings import load
 
+    tell_compilation()
     settings = load(config, kafka=kafka)
     run = _Run()
     started = time.perf_counter()

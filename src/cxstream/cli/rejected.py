@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import Time, log_bar, output
+from cxstream.cli.options import Time, log_bar, output, tell_compilation
 from cxstream.logs.counted import counted
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def show(config: str | None, place: str, as_json: bool, kafka: str | None) -> No
 
     settings = load(config, kafka=kafka)
     wanted = Place.parse(place, settings.topology.touchpoints.name)
+    tell_compilation()
     rejection, again = asyncio.run(_one(settings, wanted))
     if rejection is None:
         raise InputError(
@@ -212,6 +213,7 @@ def resend(
     wanted = _filters(settings, filters, places)
     if wanted.empty and not everything:
         raise click.UsageError("say which: places, a filter, or --everything")
+    tell_compilation()
     order = Order(wanted, load_fix(fix) if fix else None, send, vocabulary(_own_kinds(settings)))
     counts: dict[str, int] = {}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cxstream.cli.options import output
+from cxstream.cli.options import output, tell_compilation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ def command(file: str, languages: tuple[str, ...], form: str, limit: int | None)
     from cxstream.model.text import MODEL, TEXT_LANGUAGES
     from cxstream.text.model import TextModel
 
+    tell_compilation()
     model = TextModel(MODEL, languages or TEXT_LANGUAGES)
     if limit is None and form == "table":
         limit = _SHOWN

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cxstream.cli.interrupts import BY_SIGNAL, Interrupts, whole
-from cxstream.cli.options import Number, rules_option
+from cxstream.cli.options import Number, rules_option, tell_compilation
 from cxstream.logs.counted import counted
 
 _FILE_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,6 +107,8 @@ def command(config: str | None, /, **options: Any) -> None:
     options["acting"] = _acting(options)
     to_file = options["out"] is not None
     _refuse(options, to_file=to_file)
+    if not options["quiet"]:
+        tell_compilation()
     future = options["future"] if options["future"] is not None else not to_file
     rates = Rates(options["late"], options["out_of_order"], options["duplicates"], options["broken"], future)
     if to_file:
