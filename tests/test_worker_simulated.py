@@ -81,9 +81,9 @@ class World:
             self.cluster.network.down = True
             loop.dispose()
 
-    def start(self) -> Partition:
+    def start(self, seen: int = 0) -> Partition:
         settings, kafka = self.cluster.scenario.settings, self.cluster.kafka()
-        self.partition = Partition(settings, kafka, 0, parked=None, counters=Counters())
+        self.partition = Partition(settings, kafka, 0, parked=None, counters=Counters(), seen=seen)
         return self.partition
 
     async def feed(self, start: int, stop: int) -> None:
@@ -183,6 +183,22 @@ def test_a_partition_whose_transaction_took_too_long_is_claimed_again_after_two_
     assert [entry["event"] for entry in logs if "took too long" in entry["event"]] == [
         "a transaction took too long; the partition starts over"
     ]
+
+
+@pytest.mark.parametrize("seen", [10, LENGTH, LENGTH + 5], ids=["some", "all", "more than there is"])
+def test_what_the_feed_brought_before_the_partition_was_owned_is_read(seen: int) -> None:
+    """There may be less: a log may have lost its end, or been made again."""
+    world = World()
+
+    async def story() -> None:
+        await world.cluster.run_source()
+        partition = world.start(seen)
+        await world.until(lambda: world.committed == min(seen, LENGTH))
+        if seen < LENGTH:
+            await world.feed(seen, seen + 10)
+        assert await partition.close(8.0) is not None
+
+    world.tell(story())
 
 
 def test_a_partition_that_cannot_save_is_closed_in_time(logs: list[Any]) -> None:

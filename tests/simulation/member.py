@@ -98,6 +98,7 @@ class Worker:
         self._inbox: deque[Fetch] = deque()
         self._arrived = asyncio.Event()
         self._fed: asyncio.Task[None] | None = None
+        self._handed_out: dict[int, int] = {}
 
     def close(self) -> None:
         """Ask it to close in good order."""
@@ -172,22 +173,20 @@ class Worker:
     # --- feed
 
     def _feed(self, numbers: list[int]) -> None:
+        if self._chance.random() < 0.5:
+            # Else a fetch of the assignment before came late: the next one follows it, as far as the transport knows.
+            self._handed_out.clear()
         self._fed = asyncio.create_task(self._fetch(numbers))
 
     async def _fetch(self, numbers: list[int]) -> None:
         positions = {number: await self._start(number) for number in numbers}
-        handed_out: dict[int, int] = {}
         idle = _IDLE_SECONDS
         while numbers:
             if self._chance.random() < self._feeding.goes_back:
                 number = self._chance.choice(numbers)
                 positions[number] = await self._start(number)
             full = {tp.partition for tp in self.partitions.full()}
-            found = [
-                await self._fetch_one(number, positions, handed_out)
-                for number in numbers
-                if number not in full
-            ]
+            found = [await self._fetch_one(number, positions) for number in numbers if number not in full]
             idle = _IDLE_SECONDS if any(found) else min(idle * 2, _IDLE_MAX_SECONDS)
             await asyncio.sleep(idle if not any(found) else self._network.delay())
 
@@ -200,7 +199,7 @@ class Worker:
                 return answer[0] or 0
             await asyncio.sleep(0.1)
 
-    async def _fetch_one(self, number: int, positions: dict[int, int], handed_out: dict[int, int]) -> bool:
+    async def _fetch_one(self, number: int, positions: dict[int, int]) -> bool:
         tp = TOUCHPOINTS.name, number
         limit = 1 + int(self._chance.random() * self._feeding.records)
 
@@ -217,8 +216,8 @@ class Worker:
             return False
         records, end = answer
         brought = _packed(records) if self._feeding.packed else records
-        fetch = Fetch(number, brought, handed_out.get(number), end)
-        handed_out[number] = fetch.last
+        fetch = Fetch(number, brought, self._handed_out.get(number), end)
+        self._handed_out[number] = fetch.last
         positions[number] = fetch.last + 1
         self._take(fetch, last=next(self._broker.fetch(tp, fetch.last + 1), None) is None)
         return True

@@ -468,7 +468,7 @@ class Partition:
     ) -> None:
         fed: int | None = None
         await self._skip(session, reader)
-        await self._catch_up(session, reader, self._queue.first if self._queue else self._seen)
+        await self._catch_up(session, reader, await self._first_fed(reader, session.position))
         while not self._closing:
             for task in listening:
                 if task.done():
@@ -490,6 +490,15 @@ class Partition:
             finally:
                 self._applying = 0
                 del records
+
+    async def _first_fed(self, reader: Reader, position: int) -> int:
+        """The offset from which the feed brings all records: its first one that waits, or else the end of what it has brought."""
+        seen = self._seen
+        if not self._queue and seen > position:
+            # A log that has lost its end, or that was made again, may not reach so far: a reader would wait for that.
+            _, end = await reader.bounds(self._settings.topology.touchpoints.name)
+            seen = min(seen, end)
+        return self._queue.first if self._queue else seen
 
     def _waits_until(self, session: OwnershipSession) -> float:
         """When the next records are applied; never while there are none.
