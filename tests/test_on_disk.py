@@ -104,6 +104,24 @@ def test_a_warehouse_that_is_rewritten_has_its_name_on_the_disk(
     assert acts[-2:] == [("is", path), ("synced", tmp_path)]
 
 
+def test_a_file_that_its_owner_may_only_write_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = tmp_path / "file.ndjson", os.open
+    path.touch(0o200)
+
+    def refused(name: Any, flags: int, *mode: int) -> int:
+        # As for all but root.
+        if str(name).endswith(".partial") and flags & os.O_ACCMODE == os.O_RDONLY:
+            raise PermissionError(13, "Permission denied")
+        return opened(name, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refused)
+    a_file(tmp_path)
+    monkeypatch.undo()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"anna", 0o200)
+
+
 def test_a_disk_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failed(_: int) -> None:
         raise OSError(5, "Input/output error")

@@ -92,7 +92,11 @@ def to_disk(path: Path) -> None:
     Raises:
         OSError: the disk is full or broken.
     """
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        # It has the mode of a file that its owner may write, and not read.
+        number = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.fsync(number)
     finally:
