@@ -390,7 +390,7 @@ def test_a_pipe_that_nobody_reads_keeps_no_command_that_is_interrupted(name: str
             process.kill()
             os.close(ours)
     assert process.returncode == 128 + number
-    assert "stopped; the events in - are not complete, or not there" in said
+    assert "stopped; the events in - are not complete\n" in said
 
 
 def waiting(pipe: int) -> int:
@@ -437,3 +437,17 @@ def test_ctrl_c_during_imports_ends_without_a_traceback(tmp_path: Path, module: 
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_a_command_ends_leaves_no_traceback() -> None:
+    """Python has handed over to what it does at its end by then."""
+    program = """
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.argv = ["cxstream", "no-command"]
+from cxstream.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.endswith("No such command 'no-command'.\n")

@@ -27,6 +27,8 @@ def main() -> None:
     except KeyboardInterrupt:
         _end(_INTERRUPTED)
     except SystemExit as ended:
+        if waits:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
         if ended.code in {_INTERRUPTED, _TERMINATED}:
             _end(int(ended.code))
         raise

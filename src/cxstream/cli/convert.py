@@ -333,11 +333,18 @@ def _convert(
                 drafts, report, inputs, targets, in_order=in_order, own=own, check=interrupts.check
             )
     except KeyboardInterrupt:
-        click.echo(f"stopped; the events in {out} are not complete, or not there", err=True)
+        is_there = out.exists() and not out.is_file()
+        left = (
+            f"the events in {out} are not complete" if is_stdout(out) or is_there else f"{out} is not written"
+        )
+        click.echo(f"stopped; {left}", err=True)
         raise
-    finally:
+    except Exception:
         if report.rows:
             summary(report)
+        raise
+    if report.rows:
+        summary(report)
     told = sum(report.problems.values())
     where = f" (see {errors})" if errors and told else ""
     partly = bool(told) and not targets.allow_errors
