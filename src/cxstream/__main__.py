@@ -18,7 +18,7 @@ def main() -> None:
     try:
         if waits:
             # Until the modules are there, there is nothing to clean up.
-            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+            signal.signal(signal.SIGINT, _interrupted)
         from cxstream.cli import main as run
 
         if waits:
@@ -28,10 +28,15 @@ def main() -> None:
         _end(_INTERRUPTED)
     except SystemExit as ended:
         if waits:
-            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+            # Nor is there while Python ends.
+            signal.signal(signal.SIGINT, _interrupted)
         if ended.code in {_INTERRUPTED, _TERMINATED}:
             _end(int(ended.code))
         raise
+
+
+def _interrupted(*_: object) -> None:
+    os._exit(_INTERRUPTED)
 
 
 def _end(status: int) -> None:

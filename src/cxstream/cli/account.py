@@ -46,7 +46,9 @@ class Problems:
 
 
 def summary(report: Report) -> None:
-    """Show the results of the conversion on standard error."""
+    """Show the results of the conversion on standard error, if any row was read."""
+    if not report.rows:
+        return
     import time
 
     from rich.console import Console

@@ -340,11 +340,9 @@ def _convert(
         click.echo(f"stopped; {left}", err=True)
         raise
     except Exception:
-        if report.rows:
-            summary(report)
-        raise
-    if report.rows:
         summary(report)
+        raise
+    summary(report)
     told = sum(report.problems.values())
     where = f" (see {errors})" if errors and told else ""
     partly = bool(told) and not targets.allow_errors

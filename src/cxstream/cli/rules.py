@@ -185,7 +185,7 @@ def apply(
         return
     if sample:
         _show_effect(_effect(settings, before, rules, sample, since))
-    if not yes and not click.confirm(f"Put {rules.label} in force in {_partitions(len(before))}?"):
+    if not yes and not click.confirm(f"Put {rules.label} in force in {counted(len(before), 'partition')}?"):
         raise click.ClickException("nothing is written")
     try:
         written = asyncio.run(_write(settings, rules, before, source))
@@ -289,10 +289,6 @@ def _show_effect(found: Effect) -> None:
         click.echo(f"rejected records: {found.rejected[0]:,} -> {found.rejected[1]:,}")
 
 
-def _partitions(count: int) -> str:
-    return counted(count, "partition")
-
-
 async def _write(settings: Settings, rules: Rules, before: Sequence[Standing], source: str) -> Written:
     from cxstream.kafka.admin import require_topics
     from cxstream.kafka.claims import Ownership
@@ -325,7 +321,7 @@ def _say(settings: Settings, rules: Rules, written: Written) -> None:
         f"{settings.topology.touchpoints.name}-{p}:{offset}" for p, offset in enumerate(written.offsets)
     )
     click.echo(
-        f"{rules.label} is in the log of {_partitions(len(written.offsets))} ({signed}id {written.id}, time "
+        f"{rules.label} is in the log of {counted(len(written.offsets), 'partition')} ({signed}id {written.id}, time "
         f"{rfc3339(written.time)}): {places}"
     )
 

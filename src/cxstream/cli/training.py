@@ -99,8 +99,10 @@ def with_status(work: Callable[[Callable[[str], None]], Any]) -> Any:
     from rich.console import Console
     from rich.status import Status
 
+    from cxstream.logs.bars import is_watched
+
     console = Console(stderr=True)
-    if not console.file.isatty() or console.is_dumb_terminal:
+    if not is_watched(console):
         return work(lambda _: None)
     with Status("reading", console=console) as status:
         return work(status.update)

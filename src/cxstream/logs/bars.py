@@ -21,7 +21,10 @@ def bar(*columns: ProgressColumn, console: Console | None = None, quiet: bool = 
     from rich.progress import Progress
 
     console = console or Console(stderr=True)
-    # FORCE_COLOR, which Rich takes for a terminal, asks for colours, not for bars in a file. A dumb terminal cannot move
-    # its cursor: Rich would write an empty line.
-    watched = console.file.isatty() and not console.is_dumb_terminal
-    return Progress(*columns, console=console, transient=True, disable=quiet or not watched)
+    return Progress(*columns, console=console, transient=True, disable=quiet or not is_watched(console))
+
+
+def is_watched(console: Console) -> bool:
+    """Whether what moves can be shown: FORCE_COLOR, which Rich takes for a terminal, asks for colours, not for bars in a file."""
+    # A dumb terminal cannot move its cursor: Rich would write an empty line.
+    return console.file.isatty() and not console.is_dumb_terminal
